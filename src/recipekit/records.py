@@ -10,9 +10,11 @@ import enum
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["SPLITS", "Label", "Passage", "Query", "Side", "Similarity", "Verdict"]
+__all__ = ["SIDES", "SPLITS", "Label", "Passage", "Query", "Side", "Similarity", "Verdict"]
 
 Side = Literal["query", "passage"]
+
+SIDES: tuple[Side, ...] = ("query", "passage")
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 """How two vectors are compared, higher is better; the names are those of sentence-transformers.

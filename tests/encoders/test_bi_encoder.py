@@ -236,7 +236,7 @@ def test_a_router_gives_each_side_its_own_modules(build, bert, tmp_path) -> None
     torch.manual_seed(3)
     routes = Router.for_query_document([Dense(32, 8)], [Dense(32, 8)])
     encoder = build(model=saved(tmp_path / "routed", bert, Pooling(32), routes, Normalize()))
-    assert not encoder.tied
+    assert encoder.tied, "both sides share the transformer"
     for again in (tmp_path / "routed", tmp_path / "again"):
         encoder.save(tmp_path / "again")
         reference = SentenceTransformer(str(again), device="cpu")
@@ -244,6 +244,26 @@ def test_a_router_gives_each_side_its_own_modules(build, bert, tmp_path) -> None
             vectors(encoder, side="query"), reference.encode_query(TEXTS), atol=1e-5
         )
         np.testing.assert_allclose(vectors(encoder), reference.encode_document(TEXTS), atol=1e-5)
+
+
+def test_sides_that_share_a_part_are_separated_and_share_it_again(build, bert, tmp_path) -> None:
+    torch.manual_seed(3)
+    routes = Router.for_query_document([Dense(32, 8)], [Dense(32, 8)])
+    folder = saved(tmp_path / "routed", bert, Pooling(32), routes, Normalize())
+    encoder = build(model=folder)
+    names = {name for name, _ in encoder.named_parameters()}
+    before = {side: vectors(encoder, side=side) for side in ("query", "passage")}
+    encoder.set_tied(False)
+    assert not encoder.tied and names < {name for name, _ in encoder.named_parameters()}
+    for side, expected_vectors in before.items():
+        np.testing.assert_array_equal(vectors(encoder, side=side), expected_vectors)
+    with torch.no_grad():
+        next(encoder.towers["query"][0].parameters()).mul_(-1)
+    np.testing.assert_array_equal(vectors(encoder), before["passage"])
+    encoder.set_tied(True)
+    assert encoder.tied and names == {name for name, _ in encoder.named_parameters()}
+    assert np.abs(vectors(encoder) - before["passage"]).max() > 0.01
+    assert not build(model=folder, tied=False).tied
 
 
 def test_a_text_is_truncated_at_max_length_and_counted(build, tiny_model) -> None:

@@ -11,6 +11,7 @@ OPTIONAL = (
     "trains_ranking",
     "start",
     "begin",
+    "unchanged_sides",
     "finish",
     "state",
     "save",
@@ -20,7 +21,8 @@ OPTIONAL = (
 
 
 def members_of_a_phase() -> dict:
-    methods = {name: lambda self, *_: {} for name in ("begin", "finish", "state", "gradient")}
+    names = ("begin", "unchanged_sides", "finish", "state", "gradient")
+    methods = {name: lambda self, *_: {} for name in names}
     nothing = {name: lambda self, *_: None for name in ("start", "save", "restore", "end")}
     return {
         "parts": [PhasePart(1, 1)],
@@ -46,8 +48,8 @@ def test_a_class_that_does_not_derive_from_phase_is_refused_with_the_remedy():
         check_phase("own", type("Own", (), members)())
     assert str(raised.value) == (
         "train.phases.own builds a Own without separates_towers, trains_ranking, start, begin, "
-        "finish, state, save, restore, end: make it a subclass of recipekit.component.Phase, which "
-        "has defaults"
+        "unchanged_sides, finish, state, save, restore, end: make it a subclass of "
+        "recipekit.component.Phase, which has defaults"
     )
     assert raised.value.code == "RK206"
 

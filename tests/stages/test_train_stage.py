@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Router
 
 from helpers.dense_reference import dense_losses
 from helpers.killed import KilledAfter
@@ -24,9 +25,11 @@ from helpers.train_inputs import (
     train_section,
     trained_artifact,
 )
+from recipekit.encoding.embed import embed_tokens
 from recipekit.errors import RunError
 from recipekit.records import Verdict
 from recipekit.stages.train import dev_evaluation
+from recipekit.stages.train import train as train_module
 from recipekit.stages.train.dev_evaluation import dev_sample
 from recipekit.stages.train.section import TrainSection
 from recipekit.stages.train.train import train
@@ -141,6 +144,31 @@ def test_embeddings_of_a_side_that_training_left_unchanged_are_not_computed_agai
         assert query.path != inputs.embeddings("student", "query", weights="initial").path
 
 
+def test_dev_evaluations_embed_passages_that_no_step_changes_once(
+    tmp_path, tiny_model, tiny_dataset, monkeypatch
+):
+    embedded = []
+
+    def recorded(encoder, tokens, rows, side, *arguments, **options):
+        embedded.append(side)
+        return embed_tokens(encoder, tokens, rows, side, *arguments, **options)
+
+    monkeypatch.setattr(train_module, "embed_tokens", recorded)
+    queries = {**COORDINATE_ASCENT, "separate_towers": True, "measure_exact_loss": False}
+    section = train_section({**IN_BATCH, "epochs": 1}, {**queries, "query_epochs": 3})
+    points = {}
+    for reuses in (True, False):
+        if not reuses:
+            monkeypatch.setattr(CoordinateAscent, "unchanged_sides", lambda self, part: ())
+        embedded.clear()
+        out = tmp_path / str(reuses)
+        train(train_inputs(tmp_path, tiny_model, tiny_dataset), section, out)
+        points[reuses] = training_json(out)["dev"]["points"]
+        # before training, and after the in-batch epoch and each of the three query epochs
+        assert [embedded.count(side) for side in ("query", "passage")] == [5, 2 if reuses else 5]
+    assert points[True] == points[False]
+
+
 def test_untrained_weights_that_dev_keeps_have_their_embeddings_already(
     tmp_path, tiny_model, tiny_dataset
 ):
@@ -245,6 +273,22 @@ def test_the_exact_loss_and_the_drift_of_every_half_phase_are_logged(
         drifts = {"passage_drift"} | ({"query_drift"} if "passage" in half["part"] else set())
         assert {name for name in half if name.endswith("_drift")} == drifts
         assert all(0 < half[name] < 1 for name in drifts)
+
+
+def test_sides_that_share_the_transformer_alone_drift_unless_they_are_separated(
+    tmp_path, tiny_model, tiny_dataset
+):
+    torch.manual_seed(3)
+    layers = list(SentenceTransformer(str(tiny_model), device="cpu"))[:2]
+    routes = Router.for_query_document([Dense(32, 8)], [Dense(32, 8)])
+    routed = SentenceTransformer(modules=[*layers, routes], device="cpu")
+    routed.save(str(tmp_path / "routed"), create_model_card=False)
+    for separate in (False, True):
+        phase = {**COORDINATE_ASCENT, "separate_towers": separate}
+        out = tmp_path / str(separate)
+        train(train_inputs(tmp_path, tmp_path / "routed", tiny_dataset), train_section(phase), out)
+        (_, half) = training_json(out)["parts"]
+        assert ("passage_drift" in half) != separate
 
 
 TWO_CYCLES = {**COORDINATE_ASCENT, "cycles": 2}

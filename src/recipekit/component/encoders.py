@@ -36,6 +36,7 @@ class Encoder(Protocol):
     training and evaluation follow it. Rows have length 1 if it is `cosine`."""
     precision: Literal["bf16", "fp32"]
     tied: bool
+    """Whether the sides share a weight, so that a step for one changes the embeddings of both."""
     has_untrained_dense: bool = False
     """Whether a layer has random weights until it is trained, so that the initial weights are
     neither searched with nor evaluated."""
@@ -48,10 +49,10 @@ class Encoder(Protocol):
         """Whether `train()` switches the model's dropout on."""
 
     def set_tied(self, tied: bool) -> None:
-        """Give each side its own copy of the weights, or use the query side's for both.
+        """Give each side its own copy of the weights that both share, or let them share them again.
 
-        The query side's parameters keep their names. It changes nothing if the encoder is already
-        as asked for.
+        They share the query side's. Parameters keep their names. It changes nothing if the encoder
+        is already as asked for.
         """
 
     def weights_of(self, side: Side) -> Mapping[str, torch.Tensor] | None:

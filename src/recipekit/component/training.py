@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -238,6 +238,13 @@ class Phase(Protocol):
     def finish(self, part: int) -> Mapping[str, float]:
         """Return figures about the encoder after a part's last step, as `begin` does."""
         return {}
+
+    def unchanged_sides(self, part: int) -> Collection[Side]:
+        """Return the sides whose embeddings no step of a part changes.
+
+        Dev evaluations within the part embed them once. The loop calls it after `begin`.
+        """
+        return ()
 
     def gradient(self, step: int) -> StepResult:
         """Add the gradient of one step to the parameters' `.grad`.

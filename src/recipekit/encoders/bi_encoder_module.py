@@ -79,6 +79,9 @@ class BiEncoder(nn.Module, Encoder):
         """
         super().__init__()
         self.towers = {side: list(tower) for side, tower in towers.items()}
+        of_query = {id(module): module for module in self.towers["query"]}
+        self._shared = [of_query.get(id(module)) for module in self.towers["passage"]]
+        """The query side's module for each of the passages', where both are given the same one."""
         self._register()
         self.prompts = dict(prompts)
         self.settings = settings
@@ -115,11 +118,14 @@ class BiEncoder(nn.Module, Encoder):
     # ---------------------------------------------------------------------------------------------
 
     def set_tied(self, tied: bool) -> None:
-        """Give each side its own copy of the weights, or use the query side's for both."""
+        """Give each side its own copy of the modules that both share, or let them share again."""
         if tied == self.tied:
             return
-        query = self.towers["query"]
-        self.towers["passage"] = query if tied else copy.deepcopy(query)
+        shared, passage = self._shared, self.towers["passage"]
+        self.towers["passage"] = [
+            own if query is None else query if tied else copy.deepcopy(query)
+            for own, query in zip(passage, shared, strict=True)
+        ]
         self._register()
 
     def weights_of(self, side: Side) -> dict[str, torch.Tensor]:
@@ -132,10 +138,17 @@ class BiEncoder(nn.Module, Encoder):
 
     def _register(self) -> None:
         """Register the modules of both towers, each once."""
-        unique = {id(module): module for tower in self.towers.values() for module in tower}
+        passage = list(zip(self.towers["passage"], self._shared, strict=True))
+        own = [module for module, query in passage if query is None]
+        # Copies come last, so that separating the towers changes no parameter's name.
+        unique = {
+            id(module): module for module in [*self.towers["query"], *own, *self.towers["passage"]]
+        }
         self.parts = nn.ModuleList(unique.values())
         self._inputs = {side: text_inputs(tower[0]) for side, tower in self.towers.items()}
-        self.tied = list(map(id, self.towers["query"])) == list(map(id, self.towers["passage"]))
+        of_query = set(map(id, self.towers["query"]))
+        shared = [module for module in self.towers["passage"] if id(module) in of_query]
+        self.tied = any(True for module in shared for _ in module.parameters())
 
     # Training or not
     # ---------------------------------------------------------------------------------------------
@@ -302,8 +315,9 @@ class BiEncoder(nn.Module, Encoder):
         for inputs in self._inputs.values():
             inputs.save_length(self.max_length)
         query, passage = self.towers["query"], self.towers["passage"]
+        is_one = list(map(id, query)) == list(map(id, passage))
         model = SentenceTransformer(
-            modules=query if self.tied else [Router.for_query_document(query, passage)],
+            modules=query if is_one else [Router.for_query_document(query, passage)],
             device=str(self.device),
             prompts={
                 **self.settings.prompts,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -71,7 +70,7 @@ def load_bi_encoder(
     if spec.sha256 is not None:
         check_sha256(spec.model, folder, spec.sha256)
     towers = _towers(spec, model, folder, progress)
-    tied = list(map(id, towers[0])) == list(map(id, towers[1]))
+    is_one = list(map(id, towers[0])) == list(map(id, towers[1]))
     similarity: Similarity = spec.similarity or model.similarity_fn_name
     is_projected = False
     if vectors is not None:
@@ -80,10 +79,8 @@ def load_bi_encoder(
     if similarity == "cosine":
         towers = _normalized(spec, model, folder, towers, progress)
     query, passage = towers
-    if tied:
-        passage = query if spec.tied else copy.deepcopy(query)
-    return BiEncoder(
-        {"query": query, "passage": passage},
+    encoder = BiEncoder(
+        {"query": query, "passage": query if is_one else passage},
         prompts=_prompts(spec, model.prompts),
         max_length=_max_length(spec, towers),
         precision=spec.precision,
@@ -99,6 +96,9 @@ def load_bi_encoder(
         embeds_passages=vectors is None,
         has_untrained_dense=is_projected,
     )
+    if not spec.tied:
+        encoder.set_tied(False)
+    return encoder
 
 
 def _towers(

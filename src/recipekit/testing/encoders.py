@@ -18,7 +18,7 @@ from recipekit.component import (
     Vocabulary,
 )
 from recipekit.errors import ModelError
-from recipekit.records import Side, Similarity
+from recipekit.records import SIDES, Side, Similarity
 from recipekit.testing.promises import (
     build,
     call,
@@ -43,7 +43,6 @@ TEXTS = (
     "a",
     "The piston moves the valve, and the valve moves the turbine. " * 40,
 )
-SIDES: tuple[Side, ...] = ("query", "passage")
 METHODS = (
     "set_dropout",
     "set_tied",

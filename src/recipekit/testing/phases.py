@@ -18,6 +18,7 @@ from recipekit.component import (
     TrainingContext,
     TrainingLabels,
 )
+from recipekit.records import SIDES
 from recipekit.testing.promises import (
     build,
     call,
@@ -62,12 +63,11 @@ def training_context(spec: PhaseSpec, encoder: Encoder, context: Context) -> Con
     from recipekit.training.labels import LabelSelection, training_labels
 
     ranks, progress, dataset = context.ranks, context.progress, context.dataset
-    sides: tuple[Side, ...] = ("query", "passage")
     tokens = {
         side: tokenize_table(
             encoder, dataset.table(side), side, context.scratch / "tokens" / side, progress
         )
-        for side in sides
+        for side in SIDES
     }
 
     def encode(side: Side, rows: Rows | None, folder: Path) -> Embeddings:

@@ -17,7 +17,7 @@ frozen side stays exact, and a phase with only query half-phases never changes t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ from recipekit.component import (
 from recipekit.encoding.out_of_memory import needs_memory
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.losses.passage_loss import CorpusLoss, PassageLoss
-from recipekit.records import Side
+from recipekit.records import SIDES, Side
 from recipekit.report.numbers import plural, size
 from recipekit.training.batches import Epochs
 from recipekit.training.frozen_sides import FrozenSides, exact_loss
@@ -152,6 +152,12 @@ class CoordinateAscent(Phase):
             with self._matrices_in_memory():
                 self.trained = most_moved_passages(self.passages, self.blocks.count)
         return figures
+
+    def unchanged_sides(self, part: int) -> Collection[Side]:
+        """Return the frozen side, unless both share weights."""
+        if self.shares_weights:
+            return ()
+        return ("passage",) if self.halves[part][0] == "query" else ("query",)
 
     def gradient(self, step: int) -> StepResult:
         """Add the gradient of a batch of queries, or of a block of passages."""
@@ -315,9 +321,8 @@ class CoordinateAscent(Phase):
         """Return the loss of the present weights; both sides are encoded unless current."""
         if not self.schedule.measure_exact_loss:
             return {}
-        sides: tuple[Side, ...] = ("query", "passage")
-        names = {side: self.sides.encode(side, f"{part}-0") for side in sides}
-        queries, passages = (self.sides.open(side, names[side]) for side in sides)
+        names = {side: self.sides.encode(side, f"{part}-0") for side in SIDES}
+        queries, passages = (self.sides.open(side, names[side]) for side in SIDES)
         with needs_memory(
             f"the exact loss of {len(queries.matrix):,} queries on {self.ranks.device}: a lower "
             "`tile_size` of exact_softmax scores fewer passages at a time, and "
@@ -371,8 +376,6 @@ def _halves(schedule: Schedule) -> list[tuple[Side, int]]:
         "query": schedule.query_epochs,
         "passage": schedule.passage_epochs,
     }
-    order: tuple[Side, ...] = ("query", "passage")
-    if schedule.start_with == "passage":
-        order = ("passage", "query")
+    order = SIDES if schedule.start_with == "query" else SIDES[::-1]
     sides = [side for side in order if epochs[side]]
     return [(side, cycle) for cycle in range(schedule.cycles) for side in sides]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +24,7 @@ from recipekit.arrays import Rows
 from recipekit.artifacts.store import write_json
 from recipekit.component import Encoder, Phase, Progress, Ranks, Weights
 from recipekit.encoding.out_of_memory import needs_memory
-from recipekit.records import Side
+from recipekit.records import SIDES, Side
 from recipekit.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -181,6 +181,7 @@ class TrainingLoop:
             self.kept = self.ranks.weights(self.module)
         if now is not None:
             self.ranks.set_weights(self.module, now)
+            self.changed()
         value, metric = self.history.points[-1]["value"], self.dev.metric
         self.progress.info(
             f"dev {metric} {value:.4f} after {self.state.step:,} of {self.steps:,} steps"
@@ -192,6 +193,11 @@ class TrainingLoop:
             value=value,
             kept_step=self.history.kept_step,
         )
+
+    def changed(self, unchanged: Collection[Side] = ()) -> None:
+        """Tell the dev evaluation which sides' embeddings have changed: all but some."""
+        if self.dev is not None:
+            self.dev.forget([side for side in SIDES if side not in unchanged])
 
     def drop_removed(self) -> None:
         """Drop the kept weights of modules that a phase has removed, such as a head."""
@@ -207,6 +213,7 @@ class TrainingLoop:
             name: torch.stack([weights[name] for weights in self.recent]).mean(0) for name in now
         }
         self.ranks.set_weights(self.module, mean)
+        self.changed()
         return now
 
 
@@ -241,6 +248,7 @@ class _PhaseRun:
                 if starts:
                     self.record(measured, "")
             figures, is_late = self.train_step()
+            loop.changed(self.phase.unchanged_sides(part))
             stops, step = False, self.step
             if step in self.evaluations:
                 competes = loop.competes(self.phase)

@@ -29,13 +29,11 @@ from recipekit.component import (
 )
 from recipekit.dataset import Dataset
 from recipekit.errors import RunError
-from recipekit.records import Side
+from recipekit.records import SIDES, Side
 from recipekit.training.batches import Epochs
 from recipekit.training.masking import count_masked, mask_text
 
 __all__ = ["MaskedLanguageModel", "selected_texts"]
-
-SIDES: tuple[Side, ...] = ("query", "passage")
 
 
 class MaskedLanguageModel(Phase):

@@ -10,12 +10,10 @@ import torch
 
 from recipekit.arrays import Bools, Rows
 from recipekit.component import Ranks
-from recipekit.records import Side
+from recipekit.records import SIDES, Side
 from recipekit.training.forward import EncoderForward
 
 __all__ = ["NonFiniteTexts", "non_finite_texts"]
-
-SIDES: tuple[Side, ...] = ("query", "passage")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recipekit.component import Phase
+from recipekit.records import Side
 from recipekit.training.optimizer import OptimizerSettings
 from recipekit.training.selection import SelectionRule
 
@@ -73,6 +74,8 @@ class DevEvaluation:
     measure: Callable[[], npt.NDArray[np.floating[Any]]]
     """Measure the encoder's current weights by query, (n,), higher is better; all ranks call it."""
     metric: str
+    forget: Callable[[Collection[Side]], None] = lambda sides: None
+    """Called when the embeddings of some sides have changed, which `measure` may keep."""
     every_epochs: float = 1.0
     rule: SelectionRule = field(default_factory=SelectionRule)
 

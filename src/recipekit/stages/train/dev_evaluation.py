@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ from recipekit.training.schedule import DevEvaluation, ScheduledPhase
 from recipekit.training.selection import DevHistory, SelectionRule
 from recipekit.training.state import TrainingState
 
-__all__ = ["Dev", "DevSample", "dev_metric", "dev_sample", "prepare_dev"]
+__all__ = ["Dev", "DevMetric", "DevSample", "dev_sample", "prepare_dev"]
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,14 @@ def prepare_dev(
         )
         return None
     encoder = inputs.encoder(section.encoder)
-    measure = dev_metric(encoder, embed, dataset, sample, section.dev_metric, inputs.ranks)
+    metric = DevMetric(encoder, embed, dataset, sample, section.dev_metric, inputs.ranks)
     rule = SelectionRule(section.keep_weights, section.patience, section.average_weights)
     if not any(scheduled.phase.trains_ranking for scheduled in phases):
         # The dev metric says nothing about how well such phases have trained.
         rule = replace(rule, keep="last", patience=None)
-    evaluation = DevEvaluation(measure, section.dev_metric, section.eval_every_epochs, rule)
+    evaluation = DevEvaluation(
+        metric.measure, section.dev_metric, metric.forget, section.eval_every_epochs, rule
+    )
     return Dev(evaluation, len(sample.queries), len(sample.passages))
 
 
@@ -121,42 +123,62 @@ def dev_sample(
     return DevSample(queries, np.sort(np.concatenate([labelled, added])))
 
 
-def dev_metric(
-    encoder: Encoder,
-    embed: Callable[[Side, Rows], Floats],
-    dataset: Dataset,
-    sample: DevSample,
-    metric: str,
-    ranks: Ranks,
-) -> Callable[[], npt.NDArray[np.floating[Any]]]:
-    """Return a function that embeds both sides of the sample and computes `metric` by query.
+class DevMetric:
+    """A metric of the dev queries of a sample, by query, with the encoder's present weights."""
 
-    All ranks call it together: each searches with a part of the queries, and gets all values.
+    def __init__(
+        self,
+        encoder: Encoder,
+        embed: Callable[[Side, Rows], Floats],
+        dataset: Dataset,
+        sample: DevSample,
+        metric: str,
+        ranks: Ranks,
+    ) -> None:
+        """Embed nothing yet.
 
-    Args:
-        encoder: The encoder that is trained.
-        embed: Embeds rows of a side with its present weights.
-        dataset: The collected data.
-        sample: The rows of both sides.
-        metric: The metric.
-        ranks: The ranks that train together.
-    """
-    depth = min(parse_metric(metric)[1], len(sample.passages))
-    own = own_texts(dataset).take(sample.queries)
+        Args:
+            encoder: The encoder that is trained.
+            embed: Embeds rows of a side with its present weights.
+            dataset: The collected data.
+            sample: The rows of both sides.
+            metric: The metric.
+            ranks: The ranks that train together.
+        """
+        self.encoder, self.embed, self.dataset, self.ranks = encoder, embed, dataset, ranks
+        self.sample, self.metric = sample, metric
+        self.depth = min(parse_metric(metric)[1], len(sample.passages))
+        self.own = own_texts(dataset).take(sample.queries)
+        self._embedded: dict[Side, Floats] = {}
 
-    def measure() -> npt.NDArray[np.floating[Any]]:
-        queries, passages = embed("query", sample.queries), embed("passage", sample.passages)
-        deeper = min(depth + most_excluded(own), len(passages))
-        search = partial(exact_top_k, similarity=encoder.similarity, device=ranks.device)
+    def measure(self) -> npt.NDArray[np.floating[Any]]:
+        """Rank the passages of the sample for its queries: the metric of each query, (n,).
+
+        All ranks call it together: each searches with a part of the queries, and gets all values.
+        """
+        sample, depth = self.sample, self.depth
+        queries, passages = self._embeddings("query"), self._embeddings("passage")
+        deeper = min(depth + most_excluded(self.own), len(passages))
+        search = partial(exact_top_k, similarity=self.encoder.similarity, device=self.ranks.device)
         found = share_queries(
-            lambda part: search(queries[part], passages, deeper), len(queries), deeper, ranks
+            lambda part: search(queries[part], passages, deeper), len(queries), deeper, self.ranks
         )
         # Positions in the sample become rows of the data set; -1, for no hit, stays.
         rows = np.where(found.rows >= 0, sample.passages[found.rows], -1).astype(np.int32)
-        hits = without(Hits(rows, found.scores), own, depth)
-        return per_query_metrics(hits, sample.queries, dataset.labels, [metric])[metric]
+        hits = without(Hits(rows, found.scores), self.own, depth)
+        labels = self.dataset.labels
+        return per_query_metrics(hits, sample.queries, labels, [self.metric])[self.metric]
 
-    return measure
+    def forget(self, sides: Collection[Side]) -> None:
+        """Embed some sides again the next time, since their embeddings have changed."""
+        for side in sides:
+            self._embedded.pop(side, None)
+
+    def _embeddings(self, side: Side) -> Floats:
+        if side not in self._embedded:
+            rows = self.sample.queries if side == "query" else self.sample.passages
+            self._embedded[side] = self.embed(side, rows)
+        return self._embedded[side]
 
 
 def _passages_of(pairs: pa.Table, queries: Rows) -> Rows:

@@ -148,7 +148,7 @@ def check_phase(name: str, phase: object) -> None:
             "every phase defines: see recipekit.component.Phase",
             code="RK206",
         )
-    methods = ("start", "begin", "finish", "state", "save", "restore", "end")
+    methods = ("start", "begin", "unchanged_sides", "finish", "state", "save", "restore", "end")
     members = ("separates_towers", "trains_ranking", *methods)
     missing = [member for member in members if not hasattr(phase, member)]
     if missing:

@@ -26,7 +26,7 @@ from recipekit.encoding.model_size import count_parameters
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import RunError
 from recipekit.recipe.slots import all_slots
-from recipekit.records import Side, Similarity
+from recipekit.records import SIDES, Side, Similarity
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.train.check import unusable_similarity
 from recipekit.stages.train.dev_evaluation import prepare_dev
@@ -84,7 +84,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
         raise RunError("no data was collected to train on", code="RK630")
     encoder = _encoder_to_train(inputs, section)
     stored = inputs.encoders[section.encoder].spec.stored_passages()
-    sides: tuple[Side, ...] = ("query",) if stored else ("query", "passage")
+    sides: tuple[Side, ...] = ("query",) if stored else SIDES
     tokens = {side: inputs.tokens(section.encoder, side) for side in sides}
     forward = EncoderForward(
         encoder,
@@ -227,9 +227,8 @@ def _unchanged_sides(
     )
     if initial.has_untrained_dense:
         return []  # its initial weights are random and are not used
-    sides: tuple[Side, ...] = ("query", "passage")
     return [
-        side for side in sides if _are_equal(initial.weights_of(side), trained.weights_of(side))
+        side for side in SIDES if _are_equal(initial.weights_of(side), trained.weights_of(side))
     ]
 
 
