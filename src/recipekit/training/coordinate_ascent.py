@@ -157,7 +157,8 @@ class CoordinateAscent(Phase):
         """Return the frozen side, unless both share weights."""
         if self.shares_weights:
             return ()
-        return ("passage",) if self.halves[part][0] == "query" else ("query",)
+        trained, _ = self.halves[part]
+        return [side for side in SIDES if side != trained]
 
     def gradient(self, step: int) -> StepResult:
         """Add the gradient of a batch of queries, or of a block of passages."""
