@@ -42,6 +42,8 @@ TABLES: dict[str, dict[Conditions, str]] = {
         ("squad_dev-1000", 64, "bf16"): "SQuAD",
         ("code_nl2bash-1000", 64, "bf16"): "nl2bash",
         ("quickstart-1000", 64, "bf16"): "standard library",
+        ("medquad-1000", 64, "bf16"): "MedQuAD",
+        ("scifact", 64, "bf16"): "SciFact",
     },
 }
 """The tables of the page: their columns, by conditions."""
