@@ -170,6 +170,16 @@ judge: {judges: {margin: {use: margin, encoder: student}}}
 """
 
 
+def test_the_loss_of_coordinate_ascent_is_the_exact_softmax_by_default(tmp_path: Path):
+    losses = []
+    for number, written in enumerate(
+        (TRAINING, TRAINING.replace(", loss: {use: exact_softmax}", ""))
+    ):
+        (tmp_path / f"{number}.yaml").write_text(written)
+        losses.append(load_recipe(tmp_path / f"{number}.yaml").train.phases["all"].spec.loss.spec)
+    assert losses[0] == losses[1]
+
+
 def test_a_plan_says_when_nothing_is_evaluated_during_training(tmp_path: Path):
     (tmp_path / "recipe.yaml").write_text(TRAINING)
     recipe = load_recipe(tmp_path / "recipe.yaml")

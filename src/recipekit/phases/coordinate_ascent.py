@@ -30,7 +30,7 @@ class CoordinateAscentSpec(PhaseSpec):
     training queries. With `all`, a passage without a label is a negative of every training query,
     even if it answers queries outside the training data. Use `positives` where few passages are
     labelled; it also costs less."""
-    loss: Slot[LossSpec]
+    loss: Slot[LossSpec] = Slot(use="exact_softmax")
     """The loss; its negatives come from the corpus, as those of `exact_softmax` do."""
     query_epochs: Annotated[int, Field(ge=0)] = 3
     """Passes over the training queries in each query half-phase; 0 skips them."""
