@@ -74,10 +74,10 @@ class DevEvaluation:
     measure: Callable[[], npt.NDArray[np.floating[Any]]]
     """Measure the encoder's current weights by query, (n,), higher is better; all ranks call it."""
     metric: str
-    forget: Callable[[Collection[Side]], None] = lambda sides: None
-    """Called when the embeddings of some sides have changed, which `measure` may keep."""
     every_epochs: float = 1.0
     rule: SelectionRule = field(default_factory=SelectionRule)
+    forget: Callable[[Collection[Side]], None] = lambda sides: None
+    """Called when the embeddings of some sides have changed, which `measure` may keep."""
 
     def steps(self, scheduled: ScheduledPhase) -> frozenset[int]:
         """Return the steps of a phase after which to measure; the last one of a part always is."""

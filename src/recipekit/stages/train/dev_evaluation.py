@@ -87,7 +87,7 @@ def prepare_dev(
         # The dev metric says nothing about how well such phases have trained.
         rule = replace(rule, keep="last", patience=None)
     evaluation = DevEvaluation(
-        metric.measure, section.dev_metric, metric.forget, section.eval_every_epochs, rule
+        metric.measure, section.dev_metric, section.eval_every_epochs, rule, metric.forget
     )
     return Dev(evaluation, len(sample.queries), len(sample.passages))
 
