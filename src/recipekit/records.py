@@ -15,6 +15,7 @@ __all__ = ["SIDES", "SPLITS", "Label", "Passage", "Query", "Side", "Similarity",
 Side = Literal["query", "passage"]
 
 SIDES: tuple[Side, ...] = ("query", "passage")
+"""Both sides; some seeds and codes depend on the order."""
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 """How two vectors are compared, higher is better; the names are those of sentence-transformers.

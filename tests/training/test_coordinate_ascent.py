@@ -140,8 +140,8 @@ class Towers:
     def passes(self, rows: np.ndarray, side: Side) -> list[list[np.ndarray]]:
         return [[np.arange(first, min(first + 3, len(rows)))] for first in range(0, len(rows), 3)]
 
-    def fit_together(self, rows: np.ndarray, side: Side) -> bool:
-        return len(rows) <= 3
+    def fit_together(self, rows: np.ndarray, side: Side, passes: list) -> bool:
+        return len(passes) == 1
 
     def tokens(self, rows: np.ndarray, side: Side) -> int:
         return len(rows)

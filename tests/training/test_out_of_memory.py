@@ -123,11 +123,11 @@ def test_passes_become_smaller_until_their_graphs_are_not_kept_together(
     texts = TokenizedTexts(np.zeros(offsets[-1], np.int32), offsets, truncated=0)
     forward = EncoderForward(None, {"query": texts}, SingleProcess(), "fp32", False, 100)
     rows = np.arange(3)
-    kept = [forward.fit_together(rows, "query")]
+    kept = [forward.fit_together(rows, "query", forward.passes(rows, "query"))]
     forward.embedded["query"] = [rows[:1], rows[1:2], rows[2:]]
     while forward.halve():
         forward.keeps_graphs = False
-        kept.append(forward.fit_together(rows, "query"))
+        kept.append(forward.fit_together(rows, "query", forward.passes(rows, "query")))
     assert kept == [True, False]
 
 

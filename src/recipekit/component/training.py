@@ -170,10 +170,15 @@ class Forward(Protocol):
             For every forward pass, for every rank, positions in `rows`; some may be empty.
         """
 
-    def fit_together(self, rows: Rows, side: Side) -> bool:
+    def fit_together(self, rows: Rows, side: Side, passes: Sequence[Sequence[Rows]]) -> bool:
         """Whether the graphs of all passes over a global batch fit into the memory of one.
 
         They can then be kept until the backward pass. All ranks return the same.
+
+        Args:
+            rows: Rows of the data set, (n,).
+            side: The side that the rows are of.
+            passes: What `passes` returned for them.
         """
 
     def tokens(self, rows: Rows, side: Side) -> int:

@@ -146,8 +146,7 @@ class BiEncoder(nn.Module, Encoder):
         }
         self.parts = nn.ModuleList(unique.values())
         self._inputs = {side: text_inputs(tower[0]) for side, tower in self.towers.items()}
-        of_query = set(map(id, self.towers["query"]))
-        shared = [module for module in self.towers["passage"] if id(module) in of_query]
+        shared = [query for module, query in passage if query is not None and query is module]
         self.tied = any(True for module in shared for _ in module.parameters())
 
     # Training or not

@@ -154,9 +154,11 @@ class EncoderForward:
         lengths = self._texts(side).lengths[rows]
         return micro_batches(lengths, self.max_tokens_per_batch, self.ranks.count, padding)
 
-    def fit_together(self, rows: Rows, side: Side) -> bool:
-        """Return whether all passes have no more padded tokens, on any rank, than one may have."""
-        passes = self.passes(rows, side)
+    def fit_together(self, rows: Rows, side: Side, passes: Sequence[Sequence[Rows]]) -> bool:
+        """Return whether all passes have no more padded tokens, on any rank, than one may have.
+
+        `halve` takes their graphs for kept if so.
+        """
         if len(passes) <= 1:
             return True
         tokens = padded_tokens(self._texts(side).lengths[rows], passes)

@@ -105,7 +105,7 @@ def batch_gradient(
         ranks: The ranks that train together.
     """
     passes = {side: forward.passes(rows[side], side) for side in rows}
-    keep_graphs = all(forward.fit_together(rows[side], side) for side in rows)
+    keep_graphs = all(forward.fit_together(rows[side], side, passes[side]) for side in rows)
     sides: dict[Side, _CachedEmbeddings] = {}
     for side in rows:
         first = len(passes["query"]) if side == "passage" else 0
@@ -151,7 +151,7 @@ def passage_block_gradient(
         trained: The number of passages that the half-phase trains, m.
     """
     passes = forward.passes(block, "passage")
-    keep_graphs = forward.fit_together(block, "passage")
+    keep_graphs = forward.fit_together(block, "passage", passes)
     embedded = _CachedEmbeddings(
         forward, block, "passage", passes, [*seed, ranks.rank], 0, ranks, keep_graphs
     )

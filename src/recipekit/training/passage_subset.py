@@ -69,8 +69,8 @@ class _ForwardOver(Forward):
     def passes(self, rows: Rows, side: Side) -> list[list[Rows]]:
         return self.forward.passes(self.rows(rows, side), side)
 
-    def fit_together(self, rows: Rows, side: Side) -> bool:
-        return self.forward.fit_together(self.rows(rows, side), side)
+    def fit_together(self, rows: Rows, side: Side, passes: Sequence[Sequence[Rows]]) -> bool:
+        return self.forward.fit_together(self.rows(rows, side), side, passes)
 
     def tokens(self, rows: Rows, side: Side) -> int:
         return self.forward.tokens(self.rows(rows, side), side)
